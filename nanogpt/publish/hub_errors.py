@@ -68,11 +68,8 @@ def sentence(error: Exception, repo: str = "") -> str:
     """Turn an exception from the Hub client into a message that says what happened and what to do."""
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # "Error while uploading ..."
         return sentence(error.__cause__, repo)
-    if isinstance(error, OfflineModeIsEnabled) and limits.is_public():
-        return OFFLINE
-    for kind, text in BY_KIND:
-        if isinstance(error, kind):
-            return text.format(repo=repo)
+    if said := _by_kind(error, repo):
+        return said
     if isinstance(error, HfHubHTTPError):
         return refusal(error.response.status_code, error.server_message, repo)
     # JSONDecodeError: we got a web page instead, as from a network with a login page
@@ -81,6 +78,12 @@ def sentence(error: Exception, repo: str = "") -> str:
     if isinstance(error, ValueError):  # from a proxy's address, or the Hub client's check of the card's front matter
         return proxy_problem() or f"The Hub rejected the model card: {' '.join(str(error).split())[:200]}"
     return f"That failed ({type(error).__name__}). Try again."
+
+
+def _by_kind(error: Exception, repo: str) -> str:
+    if isinstance(error, OfflineModeIsEnabled) and limits.is_public():
+        return OFFLINE
+    return next((text.format(repo=repo) for kind, text in BY_KIND if isinstance(error, kind)), "")
 
 
 def refusal(status: int, message: str | None, repo: str) -> str:
