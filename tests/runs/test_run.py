@@ -324,7 +324,7 @@ def test_a_run_is_deleted_unless_it_is_in_use(home):
     with taken(run), pytest.raises(NanoGPTError, match="one is training. Stop it before you"):
         run.delete()
     queue.draw("one")
-    with pytest.raises(NanoGPTError, match="being trained"):
+    with pytest.raises(NanoGPTError, match="one is training"):
         run.delete()
     queue.drop("one")
     run.delete()

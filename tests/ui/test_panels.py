@@ -334,7 +334,7 @@ def test_what_comes_with_the_project_stays(home, tmp_path, monkeypatch, run):
         monkeypatch.setenv("NANOGPT_HOME", str(where))
         assert Run("one").is_bundled()
         for action in (run_panel.delete, run_panel.question, lambda name: run_panel.rename(name, "two")):
-            with pytest.raises(NanoGPTError, match="ships with the project, so it can't be"):
+            with pytest.raises(NanoGPTError, match="ships with the project, so you can't"):
                 action("one")
         assert Run("one").exists()
         with pytest.raises(NanoGPTError, match="no checkpoint, so it can't be resumed"):
