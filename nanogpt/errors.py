@@ -128,11 +128,10 @@ def _for_owner(error: OSError) -> str:
         return f"You don't have permission to use {where}. {advice}, or change its permissions."
     if isinstance(error, NotAFile):
         return f"{where} is not a regular file. Delete it, or restore the file that belongs there."
-    if error.errno == errno.ENOENT and error.filename:
+    if error.errno == errno.ENOENT:
         return f"{where} is gone; it was moved, renamed or deleted. Put it back, or choose another."
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "Too many files are open. Close other programs, or raise the limit (ulimit -n), then start again."
-    where = error.filename or "A file"
     return f"{where} can't be read or written ({_reason(error)}). Check the disk and the file's permissions."
 
 
