@@ -116,7 +116,6 @@ def no_trainer(monkeypatch) -> None:
         (errno.ENOMEM, None, "This machine is short of memory. Try again later, or use less text or a"),
         (errno.EAGAIN, None, "This machine can't start another process at the moment. Close other programs, or"),
         (errno.EIO, "{home}/a", "{home}/a can't be read or written (input/output error)."),
-        (errno.ENOENT, None, "A file can't be read or written (no such file or directory)."),
     ],
 )
 def test_an_error_of_the_system_is_a_sentence(home, monkeypatch, number, file, said):

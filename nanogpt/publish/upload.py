@@ -92,11 +92,9 @@ def publish(
         tell(f"Checking that you can write to {repo}.")
         head, notes, is_new = _open(api, repo, kind, creation, tell)
         there = There(api, repo, kind, head.sha, frozenset(one.rfilename for one in head.siblings or []))
-        is_ours = not is_new and there.is_ours()
-        if not is_new:
-            _leave_alone(there, is_ours, bool(head.private), bool(creation.get("private")))
+        is_ours = not is_new and _is_ours(there, bool(head.private), bool(creation.get("private")))
     with spoken(repo, "" if is_ours else EMPTY.format(repo)):
-        edited = None if is_new else _edited_readme(there, is_ours)
+        edited = _edited_readme(there, is_new, is_ours)
         if edited is not None:
             files = {**files, "README.md": updated(edited, files["README.md"].decode(), kind).encode()}
         changed = _changed(there, files)
@@ -148,8 +146,12 @@ def _open(api: HfApi, repo: str, kind: str, creation: dict[str, Any], tell: Tell
     return head, notes, is_new
 
 
-def _leave_alone(there: There, is_ours: bool, private: bool, wanted: bool) -> None:
-    """Raise NanoGPTError if a repository has other content, or is public although a private one is wanted."""
+def _is_ours(there: There, private: bool, wanted: bool) -> bool:
+    """Return True if nanogpt made a repository, False if it is empty.
+
+    Raise NanoGPTError if it has other content, or is public although a private one is wanted.
+    """
+    is_ours = there.is_ours()
     if not is_ours and not there.is_empty():
         raise NanoGPTError(
             f"The {there.kind} {there.repo} already exists and was not made with nanogpt. Choose another name."
@@ -159,11 +161,12 @@ def _leave_alone(there: There, is_ours: bool, private: bool, wanted: bool) -> No
             f"{there.repo} already exists and is public, so nothing was sent. Make it private on the Hub first, or "
             "publish to it as public."
         )
+    return is_ours
 
 
-def _edited_readme(there: There, is_ours: bool) -> str | None:
+def _edited_readme(there: There, is_new: bool, is_ours: bool) -> str | None:
     """Return a repository's README if someone wrote or edited it, so that it is to be kept; None if no one did."""
-    if "README.md" not in there.names:
+    if is_new or "README.md" not in there.names:
         return None
     text = there.content("README.md").decode()
     return None if (is_untouched(text) if is_ours else is_of_the_hub(text)) else text

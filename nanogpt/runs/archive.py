@@ -67,15 +67,20 @@ def pack(run: Run, path: Path, to_continue: bool = False, public: Mapping[str, b
     try:
         with archive:
             for name in names:
-                how = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
-                info = zipfile.ZipInfo(name)  # without a date, so that the same run gives the same archive
-                info.compress_type, info.external_attr = how, 0o644 << 16
-                with archive.open(info, "w") as target, _content(run, name, public or {}, last) as source:
+                with archive.open(_entry(name), "w") as target, _content(run, name, public or {}, last) as source:
                     shutil.copyfileobj(source, target, MB)
     except BaseException:
         if path.is_file():  # and no device
             path.unlink()
         raise
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """Return what an archive says of a file; no date, so that the same run gives the same archive."""
+    info = zipfile.ZipInfo(name)
+    info.compress_type = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
+    info.external_attr = 0o644 << 16
+    return info
 
 
 def _check_size(run: Run, names: list[str]) -> None:
