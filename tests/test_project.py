@@ -701,7 +701,7 @@ READS = {
     "nanogpt/errors.py": 2,  # on the command line, and the null device
     "nanogpt/device.py": 1, "nanogpt/launch/measured.py": 1, "nanogpt/memory.py": 4,
     "nanogpt/publish/fonts.py": 1,
-    "nanogpt/disk.py": 1, "nanogpt/errors.py": 1,  # the latter: the null device
+    "nanogpt/disk.py": 1,
     "nanogpt/explain/architecture.py": 1, "nanogpt/jobs/parcel.py": 1, "nanogpt/publish/code_export.py": 1,
     "nanogpt/publish/deploy.py": 3, "nanogpt/publish/page_export.py": 2, "nanogpt/ui/drawn.py": 1,
     "nanogpt/ui/page.py": 1, "nanogpt/ui/theme.py": 1, "nanogpt/ui/web/head.py": 1,
