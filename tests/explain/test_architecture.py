@@ -68,7 +68,7 @@ def test_the_parts_come_in_the_order_of_the_model(layout):
     at, placed = (3, "Rotary positions") if config.features.rotary else (1, "Position embedding")
     assert names.pop(at) == placed
     assert names == called
-    assert ("equally long" in str(architecture.boxes(config))) == config.features.qk_norm
+    assert ("normalized to the same length" in str(architecture.boxes(config))) == config.features.qk_norm
 
 
 def test_only_what_the_lecture_has_is_linked_to_it():

@@ -432,7 +432,8 @@ class Page:
         """Send a value for the inputs that are `right`, and for the others what they are at the start."""
         parts = [self.parts[id] for id in one["inputs"]]
         data = [value if right(part) else part["props"].get("value") for part in parts]
-        call = dict(fn_index=one["id"], data=data, session_hash="posted")
+        selected = dict(index=[0, 0], value=value, row_value=[value, "9"])  # for those that take a row of a table
+        call = dict(fn_index=one["id"], data=data, event_data=selected, session_hash="posted")
         return httpx.post(f"{self.url}/gradio_api/run/predict", json=call, timeout=60)
 
 

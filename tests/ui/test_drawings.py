@@ -347,7 +347,7 @@ ANSWERS: dict[str, tuple[str, dict, str]] = {  # of drawings: what they use, an 
     "units": ("aloud tokens text_cells", dict(tokens=["T"], values=[1], words="Start."), "Start."),
     "readout": ("aloud tokens text_cells", dict(depths=["Embedding"], words="Fitting."), "Fitting."),
     "attention": (
-        "aloud tokens text_cells", dict(tokens=["T"], heads=HEADS, size=1, head="0.head.0", matrix="/w=="),
+        "aloud tokens text_cells looking", dict(tokens=["T"], heads=HEADS, size=1, head="0.head.0", matrix="/w=="),
         "looks most at “T” itself 100%",
     ),
     "copies": ("aloud", dict(text="The", words="Nothing is copied."), "Nothing is copied."),
@@ -585,7 +585,7 @@ def attend(page, head: int, at: int = 2, tokens: str = "the") -> None:
 
 @pytest.mark.slow
 def test_what_you_do_before_attention_has_answered_counts(alone):
-    page = alone("attention", "tokens", "text_cells", "looking")
+    page = alone("attention", "aloud", "tokens", "text_cells", "looking")
     heads, text = page.locator(".attention-heads"), page.locator(".attention-text")
     chosen = lambda: page.locator(".attention-head[aria-selected=true] b").all_text_contents()
     place = lambda: page.locator(".cell").evaluate_all("(all) => all.findIndex((one) => one.ariaSelected === 'true')")
@@ -613,7 +613,7 @@ def test_the_tour_shades_and_says_what_attention_does(alone):
     read = "(cells) => cells.map((cell) => cell.style.getPropertyValue('--strength'))"
     strengths = lambda: page.locator(".cell").evaluate_all(read)
     most = lambda said: page.locator(said).first.text_content().partition("it looks most at ")[2]
-    page = alone("attention", "tokens", "text_cells", "looking")
+    page = alone("attention", "aloud", "tokens", "text_cells", "looking")
     attend(page, 0)
     shown = strengths(), most(".attention-said")
     assert shown == (["35%", "70%", "61%", "0%"], "“h” 1 back 50%, “e” itself 37%, “t” 2 back 12%.")
@@ -626,7 +626,7 @@ def test_the_tour_shades_and_says_what_attention_does(alone):
 
 @pytest.mark.slow
 def test_what_you_do_before_units_has_answered_counts(alone):
-    page = alone("units", "tokens", "text_cells")
+    page = alone("units", "aloud", "tokens", "text_cells")
     text, find = page.locator(".units-text"), page.locator(".units-find")
     chosen = lambda: "".join(page.locator(".units-chosen").all_text_contents())
     data = dict(tokens=list("the mill"), values=[0] * 8, name="unit 1")

@@ -233,7 +233,7 @@ def test_what_cannot_be_done_is_the_last_line():
 def test_slow_work_is_announced_before_it_is_done(run):
     first, last = export_panel.fetch("page", "one", False)
     assert (first[0], first[1].value["text"], first[1].visible) == (None, "Writing the file …", True)
-    assert (Path(last[0]).name, last[1].visible) == ("one.html", False)
+    assert (Path(last[0]).name, last[1].value["text"]) == ("one.html", "")
     assert list(export_panel.fetch("page", "gone", False))[-1][1].value["state"] == "failed"
     *_, said = next(share_tab.preview("one", "", "", False))
     assert said == dict(text=share_tab.WRITING, state="running", share=None)
