@@ -19,23 +19,21 @@ from .ready import Ready
 from .threads import blas_threads
 from .weights import F32, Weights
 
-LEAST = 256  # tokens for which a cache has room at first, if the context is longer
-
 
 class FastDecoder:
     """A decoder for a single text, with the interface of `sample.Decoder`.
 
     A character takes as long as a hundred calls of NumPy, so whatever can be made before is: each `Layer` has views of
-    its cache, and the vectors between the products stay where they are. The cache of a long context grows with the
-    text: at its full size, it could be hundreds of megabytes.
+    its cache, and the vectors between the products stay where they are.
     """
 
     def __init__(self, ready: Ready):
         w = self.w = ready.weights
         self.ready = ready
-        self.block_size, self.length, self.room = ready.model.config.block_size, 0, 0
-        self.kv, self.layers = list[np.ndarray](), list[Layer]()
-        self.make_room(min(self.block_size, LEAST))
+        self.block_size, self.length = ready.model.config.block_size, 0
+        # Keys and values of each layer. Each value ends with a 1, so that a weighted sum also sums the weights.
+        self.kv = list(np.ones((len(w.layers), 2, w.nh, self.block_size, w.hs + 1), F32))
+        self.layers = [Layer(w, number, kv) for number, kv in enumerate(self.kv)]
         C, one = w.nh * w.hs, int(w.bias_rows)  # inputs end with a 1, which multiplies the bias row
         self.normed, self.gathered, self.hidden = (np.ones(n + one, F32) for n in (C, C, 4 * C))
         # the same without the 1: (C,), (nh, hs), (4C,)
@@ -52,16 +50,6 @@ class FastDecoder:
         self.zero = np.zeros(4 * C, F32)  # np.maximum is faster with an array than with a scalar
         self.threads = blas_threads()
 
-    def make_room(self, room: int) -> None:
-        """Make room in the cache for so many tokens. Keep those that are there."""
-        w, before = self.w, self.kv
-        # Keys and values of each layer. Each value ends with a 1, so that a weighted sum also sums the weights.
-        self.kv = list(np.ones((len(w.layers), 2, w.nh, room, w.hs + 1), F32))
-        for kv, old in zip(self.kv, before):
-            kv[:, :, : self.room] = old
-        self.layers = [Layer(w, number, kv) for number, kv in enumerate(self.kv)]
-        self.room = room
-
     def restart(self) -> None:
         """Empty the cache."""
         self.length = 0
@@ -73,8 +61,6 @@ class FastDecoder:
         """Append tokens `ids` (1, T) and return the logits of the next one, (1, vocab_size)."""
         start = self.length
         self.length += ids.shape[1]
-        if self.length > self.room:
-            self.make_room(min(self.block_size, max(self.length, 2 * self.room)))
         if ids.shape[1] > 1:
             return self.ready.read(ids, [kv[:, None] for kv in self.kv])
         with self.threads.chosen():  # doesn't change the results: products are the same to the bit
@@ -138,12 +124,12 @@ class FastDecoder:
 
 
 class Layer:
-    """A layer's matrices, and views of its cache, `kv` (2, nh, room, hs + 1)."""
+    """A layer's matrices, and views of its cache, `kv` (2, nh, block_size, hs + 1)."""
 
     def __init__(self, w: Weights, number: int, kv: np.ndarray):
         self.qkv, self.proj, self.up, self.down = w.layers[number]
         self.known = w.first if number == 0 else None
         self.idle, self.bounded = w.idle[number], w.bounded[number]
-        self.places = kv[..., :-1].transpose(2, 0, 1, 3)  # (room, 2, nh, hs): a token's key and value
-        self.keys = kv[0, :, :, :-1].swapaxes(1, 2)  # (nh, hs, room)
-        self.values = kv[1]  # (nh, room, hs + 1)
+        self.places = kv[..., :-1].transpose(2, 0, 1, 3)  # (block_size, 2, nh, hs): a token's key and value
+        self.keys = kv[0, :, :, :-1].swapaxes(1, 2)  # (nh, hs, block_size)
+        self.values = kv[1]  # (nh, block_size, hs + 1)

@@ -47,7 +47,7 @@ class Ready:
     def read(self, ids: np.ndarray, cache: list[np.ndarray]) -> np.ndarray:
         """Read the first tokens of several texts, all of the same length: (B, T) -> (B, vocab_size).
 
-        `cache` is each layer's, (2, B, nh, room, hs + 1), with room for T tokens or more. It must be empty.
+        `cache` is each layer's, (2, B, nh, block_size, hs + 1). It must be empty.
         """
         if self.weights.narrow and ids.shape[1] <= SHORT:
             with torch.inference_mode(), one_blas_thread(), self.threads_for_few.chosen(ids.size + 32.0):
@@ -65,7 +65,7 @@ class Keeper:
     length = 0
 
     def __init__(self, w: Weights, kv: np.ndarray):
-        self.w, self.kv = w, kv  # kv is (2, B, nh, room, hs + 1)
+        self.w, self.kv = w, kv  # kv is (2, B, nh, block_size, hs + 1)
 
     def extend(self, k, v):
         """Store keys and values (B, nh, T, hs) and return them, as `sample.LayerCache` does."""
