@@ -194,10 +194,10 @@ def scored_characters(data: torch.Tensor, block_size: int, lengths: torch.Tensor
 
 
 if __name__ == "__main__":
-    from .errors import text_given
+    from .demo import text_of_argument
     from .tokenizer import make_tokenizer, token_lengths, unit
 
-    with text_given() as text:
+    with text_of_argument() as text:
         tokenizer = make_tokenizer(text)
         train, val = split(tokenizer.encode_array(text), token_lengths(tokenizer))
         block_size = fitting_block_size(len(val), 8)

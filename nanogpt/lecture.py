@@ -13,7 +13,7 @@ import torch.nn as nn
 from torch.nn import functional as F
 
 from .config import NanoGPTError
-from .errors import text_given
+from .demo import text_of_argument
 from .holdout import train_length
 from .ladder import check_length, check_table, print_event
 
@@ -378,5 +378,5 @@ def print_ladder(text, stage_number=None, device="cpu", max_iters=None, seed=133
 
 
 if __name__ == "__main__":
-    with text_given() as text:
+    with text_of_argument() as text:
         print_ladder(text)

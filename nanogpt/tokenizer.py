@@ -206,9 +206,9 @@ def _shown(ch: str) -> str:
 
 
 if __name__ == "__main__":
-    from .errors import text_given
+    from .demo import text_of_argument
 
-    with text_given() as text:
+    with text_of_argument() as text:
         tokenizer = make_tokenizer(text)
         print(tokenizer.vocab_size, f"{unit(tokenizer)}s:", "".join(tokenizer.chars))
         print(tokenizer.encode("".join(tokenizer.chars[-5:])))

@@ -21,8 +21,9 @@ from nanogpt import corpus
 from nanogpt.cli import runs as commands
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
+from nanogpt.demo import text_of_argument
 from nanogpt.disk import unfinished
-from nanogpt.errors import NoRoom, explain, home_problem, open_streams, proxy_problem, shortages, text_given
+from nanogpt.errors import NoRoom, explain, home_problem, open_streams, proxy_problem, shortages
 from nanogpt.launch import local
 from nanogpt.runs import Run, all_runs, users_of
 from nanogpt.ui import api, chosen_text, run_panel, runs_tab, text_panel, train_tab, watching
@@ -473,7 +474,7 @@ def test_a_module_that_is_tried_on_a_file_ends_quietly_when_it_is_interrupted(tm
     (tmp_path / "play.txt").write_text("to be", encoding="utf-8")
 
     def interrupted() -> None:
-        with text_given() as text:
+        with text_of_argument() as text:
             assert text == "to be"
             raise KeyboardInterrupt
 

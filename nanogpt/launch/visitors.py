@@ -22,8 +22,7 @@ from typing import Any
 
 from .. import corpus, disk, limits
 from ..config import NanoGPTError, TrainConfig
-from ..durations import in_words
-from ..paths import checked_name, is_lasting, slug
+from ..paths import checked_name, slug
 from ..runs import Run, Status, all_runs, archive, free_name, queue
 from . import place, room, waiting
 
@@ -328,29 +327,6 @@ def visitor_of(word: str | None) -> Visitor:
     if not word or not WORD.fullmatch(word):
         return Visitor("")
     return Visitor(hashlib.sha256(word.encode()).hexdigest()[:32])  # the word itself is never stored
-
-
-def terms() -> str:
-    """Return the rules for visitors of this server, in a few sentences."""
-    rules = ["Other visitors can't see your runs and texts, but the owner of this server can; a cookie identifies you."]
-    if hours := limits.limit("NANOGPT_EXPIRE_HOURS"):
-        rules.append(f"They are deleted after {hours:,} hours without use, so export what you want to keep.")
-    if not is_lasting():
-        rules.append("This server forgets everything when it restarts.")
-    if limits.training_is_off():
-        rules.append("Training is turned off, but you can sample from the models here.")
-        return " ".join(rules)
-    allowed = [f"{corpus.max_bytes() / 1e6:,.3g} MB of text"]
-    if parameters := limits.limit("NANOGPT_MAX_PARAMETERS"):
-        allowed.append(f"{parameters / 1e6:,.3g} million parameters")
-    if seconds := limits.limit("NANOGPT_MAX_SECONDS"):
-        allowed.append(f"{in_words(seconds)} of training at a time")
-    if runs := limits.limit("NANOGPT_MAX_RUNS"):
-        allowed.append(f"{runs} run{'s' if runs > 1 else ''} at once")
-    rules.append(f"Limits: {', '.join(allowed)}.")
-    if limits.on_zero_gpu():
-        rules.append("Training uses a shared GPU and counts against your daily quota; sampling runs on the CPU.")
-    return " ".join(rules)
 
 
 def is_for_all(run: Run) -> bool:

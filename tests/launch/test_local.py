@@ -156,8 +156,8 @@ def test_what_cannot_go_on_says_why(text):
     queue.drop("one")
     with run.held(), pytest.raises(NanoGPTError, match="one is still running"):
         prepare.to_continue(run)
-    with pytest.raises(NanoGPTError, match="There is no run named nobody"):
-        prepare.to_continue(Run("nobody"))
+    with pytest.raises(NanoGPTError, match="There is no run named absent"):
+        prepare.to_continue(Run("absent"))
 
 
 def test_a_run_killed_after_its_last_step_but_before_its_last_word_can_go_on(text):

@@ -21,7 +21,7 @@ import yaml
 from conftest import ROOT, Server
 
 from nanogpt import corpus, device, limits, memory
-from nanogpt.launch import pace, prepare, visitors, zero
+from nanogpt.launch import pace, prepare, rules, visitors, zero
 from nanogpt.runs import Run, queue
 from nanogpt.ui.web import guard, visit
 
@@ -102,7 +102,7 @@ def test_a_call_is_a_minute_at_most(elsewhere, monkeypatch, tiny_text):
     assert zero.seconds_wanted("short") == 20 + zero.AROUND
     run.log(step=5, seconds=15.0, tokens=1)
     assert zero.seconds_wanted("short") == 5 + zero.AROUND
-    assert "counts against your daily quota" in visitors.terms()
+    assert "counts against your daily quota" in rules.terms()
 
 
 def test_what_the_card_s_lender_says_is_the_run_s_message(home, monkeypatch, tiny_text):

@@ -21,7 +21,7 @@ from gradio.context import LocalContext
 from nanogpt import corpus, disk, limits, paths
 from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config, weights_bytes
-from nanogpt.launch import expiry, place, prepare, room, visitors
+from nanogpt.launch import expiry, place, prepare, room, rules, visitors
 from nanogpt.launch.visitors import Visitor, visitor_of
 from nanogpt.model import GPT
 from nanogpt.runs import Run, all_runs, archive, queue
@@ -399,17 +399,17 @@ def test_a_run_that_is_not_resumed_does_not_count(anna, tiny_text):
 
 
 def test_the_terms_name_what_holds(public, monkeypatch):
-    said = visitors.terms()
+    said = rules.terms()
     for words in ("48 hours", "5 MB of text", "15 million parameters", "30 minutes of training at a time", "2 runs"):
         assert words in said
     assert "restarts" not in said
     monkeypatch.setenv("SPACE_ID", "user/space")
-    assert "forgets everything when it restarts" in visitors.terms()
+    assert "forgets everything when it restarts" in rules.terms()
     monkeypatch.setattr(limits, "on_zero_gpu", lambda: True)
-    assert "counts against your daily quota" in visitors.terms()
+    assert "counts against your daily quota" in rules.terms()
     monkeypatch.setenv("NANOGPT_TRAINING", "off")
-    assert "Training is turned off" in visitors.terms()
-    assert "quota" not in visitors.terms()
+    assert "Training is turned off" in rules.terms()
+    assert "quota" not in rules.terms()
 
 
 @pytest.mark.slow
@@ -601,10 +601,8 @@ def test_a_browser_without_cookies_is_told_at_once(public):
     with asking(None):
         assert visit.terms().value == visitors.NO_COOKIE
     with asking("anna"):
-        assert visit.terms().value == visitors.terms()
-    assert visitors.terms().startswith(
-        "Other visitors can't see your runs and texts, but the owner of this server can;"
-    )
+        assert visit.terms().value == rules.terms()
+    assert rules.terms().startswith("Other visitors can't see your runs and texts, but the owner of this server can;")
 
 
 def test_on_one_s_own_machine_a_handler_needs_no_request(home, tiny_text):

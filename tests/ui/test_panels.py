@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -626,10 +627,12 @@ def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text, monkeypatch):
     assert Run("two").status().state == "queued"
 
 
-@pytest.mark.usefixtures("run")
-@pytest.mark.parametrize("kind", ["curves", "archive", "page", "text", "gif", "pasted", "folder"])
-def test_a_full_disk_for_temporary_files_is_named(text, monkeypatch, kind):
-    act = {
+WRITTEN = ["curves", "archive", "page", "text", "gif", "pasted", "folder"]
+
+
+def writing(kind: str, text: corpus.Corpus) -> Callable[[], object]:
+    """Return what writes a temporary file of this kind."""
+    return {
         "curves": lambda: run_panel.save("one", "curves"),
         "archive": lambda: run_panel.save("one", "archive"),
         "page": lambda: export_panel.take("one", "page"),
@@ -638,6 +641,12 @@ def test_a_full_disk_for_temporary_files_is_named(text, monkeypatch, kind):
         "pasted": lambda: choosing.set_aside("a line"),
         "folder": lambda: choosing.gathered(choosing.Folder((str(text.folder / "text.txt"),))),
     }[kind]
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_a_full_disk_for_temporary_files_is_named(text, monkeypatch, kind):
+    act = writing(kind, text)
 
     def full(size):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(text.folder / "text.txt"))  # as shutil.copyfile does
@@ -653,17 +662,9 @@ def test_a_full_disk_for_temporary_files_is_named(text, monkeypatch, kind):
 
 
 @pytest.mark.usefixtures("run")
-@pytest.mark.parametrize("kind", ["curves", "archive", "page", "text", "gif", "pasted", "folder"])
+@pytest.mark.parametrize("kind", WRITTEN)
 def test_an_export_that_fails_leaves_nothing(text, monkeypatch, tmp_path, kind):
-    act = {
-        "curves": lambda: run_panel.save("one", "curves"),
-        "archive": lambda: run_panel.save("one", "archive"),
-        "page": lambda: export_panel.take("one", "page"),
-        "text": lambda: export_panel.take("one", "text"),
-        "gif": lambda: gif_panel.take("one"),
-        "pasted": lambda: choosing.set_aside("a line"),
-        "folder": lambda: choosing.gathered(choosing.Folder((str(text.folder / "text.txt"),))),
-    }[kind]
+    act = writing(kind, text)
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -15,7 +15,7 @@ from starlette.requests import cookie_parser
 
 from ... import limits
 from ...config import NanoGPTError
-from ...launch import visitors
+from ...launch import rules, visitors
 from ...launch.visitors import Visitor
 from ...runs import Run, overviews
 
@@ -67,7 +67,7 @@ def terms() -> gr.Textbox:
     """Return the terms for visitors of a public server; hidden on a private one."""
     if not limits.is_public():
         return gr.Textbox(visible=False)
-    return gr.Textbox(visitors.NO_COOKIE if visitor().id == "" else visitors.terms(), visible=True)
+    return gr.Textbox(visitors.NO_COOKIE if visitor().id == "" else rules.terms(), visible=True)
 
 
 def words(cookies: str) -> str | None:
