@@ -99,15 +99,15 @@ def duration(text: str) -> float:
     """Return the seconds in "90", "90s", "3m", "1.5h", "1h 30m" or "1d". Raise NanoGPTError for anything else."""
     unit = r"(?:(s|seconds?|secs?)|(m|minutes?|mins?)|(h|hours?)|(d|days?))"
     part = rf"(\d+(?:\.\d+)?)\s*{unit}\s*"
-    said = text.strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", said):
-        return float(said)
-    if not re.fullmatch(f"(?:{part})+", said):
+    value = text.strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", value):
+        return float(value)
+    if not re.fullmatch(f"(?:{part})+", value):
         raise NanoGPTError(f"Couldn't read {brief(repr(text))} as a time. Try 90s, 3m or 1h 30m.")
     sizes = (1, 60, 3600, 86400)
     return sum(
         float(found[1]) * next(size for size, name in zip(sizes, found.groups()[1:]) if name)
-        for found in re.finditer(part, said)
+        for found in re.finditer(part, value)
     )
 
 

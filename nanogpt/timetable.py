@@ -268,9 +268,9 @@ class Timetable:
             busy = self.first and SLOWER * self._window < before < math.inf
             self._choose_windows(bool(opening) or busy)
 
-    def _choose_windows(self, anew: bool) -> None:
-        """Choose by the seconds that windows take how many of them a timed run evaluates at its end; `anew`, always."""
-        if anew:
+    def _choose_windows(self, again: bool) -> None:
+        """Choose how many windows a timed run evaluates at its end, from what one takes; `again`: also before that."""
+        if again:
             self.windows = self._as_before() or self._affordable(0.0025, 0.01)
         if self._window < math.inf:
             left = overhead(self.config.budget) - self._charged - self._evaluation - self._sample - self._save

@@ -46,13 +46,13 @@ class Writing(Text):
         super().__init__(seed, request.config.length, itos, request.config.stop)
         self.request, self.config, self.block_size = request, request.config, block_size
         self.prompt, self.start = prompt, 0  # the context begins at `start`
-        self.shown: list[str] = []
+        self.pieces: list[str] = []
         self.turn = 0  # characters since it last waited
 
     def add(self, i: int) -> list:
         """Add the next id. Return the characters to show now."""
         pieces = super().add(i)
-        self.shown += pieces
+        self.pieces += pieces
         self.turn += 1
         if not self.request.begun.is_set():
             self.request.begun.set()
@@ -106,7 +106,7 @@ class Request:
 
     def written(self) -> list[str]:
         """Return what has been generated so far, one string per text."""
-        return ["".join(text.shown) for text in self.texts]
+        return ["".join(text.pieces) for text in self.texts]
 
 
 class Together:

@@ -249,7 +249,7 @@ def test_the_weights_of_the_end_are_called_so_when_they_were_kept(trained):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (dict(name=None), "Train one first"), (dict(name="nobody"), "no run named nobody"),
+        (dict(name=None), "Train one first"), (dict(name="absent"), "no run named absent"),
         (dict(length=10_001), "Length was 10001"), (dict(length=0), "Length was 0"),
         (dict(temperature=2.1), "Temperature was 2.1"),
         (dict(num_samples=17), "Samples was 17"), (dict(seed="x"), "seed was 'x'"),

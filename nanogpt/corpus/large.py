@@ -108,8 +108,8 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         room = f"this disk has only {disk.size(free)} free"
-        said = f"Storing this text takes at least {disk.size(needed)} more, but {room}."
-        raise NoRoom(errno.ENOSPC, said, str(folder))
+        sentence = f"Storing this text takes at least {disk.size(needed)} more, but {room}."
+        raise NoRoom(errno.ENOSPC, sentence, str(folder))
 
 
 def write_tokens(path: Path, text: Path, tokenizer: Tokenizer, characters: int) -> Generator[float, None, None]:

@@ -54,7 +54,7 @@ def asked(repo: str = "", starting: bool = False) -> Iterator[None]:
         raise
     except HfHubHTTPError as error:
         raise _refusal(error, repo, starting) from None  # the cause holds the token
-    except (LocalTokenNotFoundError, HFValidationError, OfflineModeIsEnabled) as error:  # all are of the kinds below
+    except (LocalTokenNotFoundError, HFValidationError, OfflineModeIsEnabled) as error:  # kinds of those below
         raise NanoGPTError(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
     except (hub_errors.HTTPError, OSError, RuntimeError, json.JSONDecodeError) as error:
         # RuntimeError wraps upload errors; JSONDecodeError: a web page instead, as of a network's login

@@ -45,8 +45,8 @@ def new_run(
 
     The preset is quick by default or, with a time budget, timed. Without a name, the run gets a free one like the
     text's, chosen only when the plan is ready: another start may be first. `owner` is the id of the visitor who owns
-    the run, on a public server. Raise NanoGPTError if a setting is out of range or doesn't go with the preset, the name
-    is taken, or the run exceeds the free memory or the server's limits.
+    the run, on a public server. Raise NanoGPTError if a setting is out of range or doesn't go with the preset, if there
+    is already a run with this name, or if the run needs more than the free memory or the server's limits.
     """
     return write(name, text, checked(text, preset_name, changes), owner)
 
@@ -215,16 +215,18 @@ def extension(status: Status, before: TrainConfig, more: str) -> dict[str, Any]:
 
     A run that isn't finished keeps its length. Raise NanoGPTError if `more` is neither.
     """
-    said, known = str(more or "").strip(), {one.name: one for one in knobs(TrainConfig)}
+    value, known = str(more or "").strip(), {one.name: one for one in knobs(TrainConfig)}
     if status.state != "finished":
         return {}
     if before.budget:
-        if not (seconds := duration(said or "0")):
+        if not (seconds := duration(value or "0")):
             raise NanoGPTError("Enter how much longer to train, for example 1m.")
         return dict(budget=known["budget"].parse(short(before.budget + seconds), "The training time in all"))
-    steps = said.removesuffix("steps").strip().replace(",", "")
+    steps = value.removesuffix("steps").strip().replace(",", "")
     if not (steps.isascii() and steps.isdigit() and int(steps)):
-        raise NanoGPTError(f"Couldn't read {said[:40]!r} as a number of steps. Enter how many more to train, e.g. 500.")
+        raise NanoGPTError(
+            f"Couldn't read {value[:40]!r} as a number of steps. Enter how many more to train, e.g. 500."
+        )
     return dict(max_iters=known["max_iters"].parse(status.step + int(steps), "The number of steps in all"))
 
 

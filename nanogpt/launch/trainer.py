@@ -29,8 +29,8 @@ def user_message(error: Exception) -> str:
         return "Out of memory. Halve batch_size, or reduce n_embd, n_layer or block_size."
     if isinstance(error, OSError):
         return explain(error)
-    said = without_folders(str(error))[:LONGEST]
-    return f"{type(error).__name__}: {said} (see log.txt for details)"
+    message = without_folders(str(error))[:LONGEST]
+    return f"{type(error).__name__}: {message} (see log.txt for details)"
 
 
 def main(name: str, alone: bool = False, processes: int = 1) -> int:

@@ -68,8 +68,8 @@ def sentence(error: Exception, repo: str = "") -> str:
     """Turn an exception from the Hub client into a message that says what happened and what to do."""
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # "Error while uploading ..."
         return sentence(error.__cause__, repo)
-    if said := _by_kind(error, repo):
-        return said
+    if text := _by_kind(error, repo):
+        return text
     if isinstance(error, HfHubHTTPError):
         return refusal(error.response.status_code, error.server_message, repo)
     # JSONDecodeError: we got a web page instead, as from a network with a login page

@@ -45,8 +45,8 @@ def pull(
             rewrite(folder, repo)
             return archive.adopt(folder, owner, named, pulled=dict(repo=repo, commit=commit))
         except ValueError as error:  # a NanoGPTError is one, too
-            said = str(error) if isinstance(error, NanoGPTError) else "its files cannot be read."
-            raise NanoGPTError(f"Couldn't load {repo}: {said}"[:300]) from None
+            why = str(error) if isinstance(error, NanoGPTError) else "its files cannot be read."
+            raise NanoGPTError(f"Couldn't load {repo}: {why}"[:300]) from None
 
 
 def _download(api: HfApi, repo: str, folder: Path, tell: Tell, check_room: Callable[[int], None]) -> str:

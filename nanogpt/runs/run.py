@@ -215,8 +215,8 @@ class Run:
         if ending and [event["event"] for event in history.events[-1:]] in ([], ["started"]):
             return Status("running", **facts)  # it is about to log how it ended
         status = self._ended(history, facts)
-        said = str(status.message)[:LONGEST_MESSAGE]
-        return replace(status, message=f"{said} {self._leftover(ending)}".strip())
+        message = str(status.message)[:LONGEST_MESSAGE]
+        return replace(status, message=f"{message} {self._leftover(ending)}".strip())
 
     def _leftover(self, followed: bool) -> str:
         """Return a sentence about what a job has left on the Hub, or "" if nothing, or it is just being deleted."""

@@ -145,7 +145,7 @@ def fails(*arguments) -> str:
 
 @pytest.mark.slow
 def test_errors_of_a_real_process(first, file):
-    assert "There is no run named nobody" in fails("sample", "nobody")
+    assert "There is no run named absent" in fails("sample", "absent")
     assert "the following arguments are required: NAME" in fails("sample")
     assert "max_iters was 'many'; it must be a whole number" in fails("train", file, "--max-iters", "many")
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -163,7 +163,7 @@ def is_refused(capfd, *arguments) -> str:
 
 
 MISTAKES = [
-    (["sample", "nobody"], "There is no run named nobody"),
+    (["sample", "absent"], "There is no run named absent"),
     (["sample", "../first"], "'../first' can't be used as a name"),
     (["sample", "first", "--temperature", "hot"], "temperature was 'hot'"),
     (["sample", "first", "--temperature", "nan"], "temperature was nan"),
@@ -172,7 +172,7 @@ MISTAKES = [
     (["sample", "first", "--device", "tpu"], "device was 'tpu'"),
     (["sample", "first", "--colour", "red"], "unrecognized arguments: --colour red"),
     (["sample"], "the following arguments are required: NAME"),
-    (["eval", "nobody"], "There is no run named nobody"),
+    (["eval", "absent"], "There is no run named absent"),
     (["eval", "first", "no-such-file.txt"], "no-such-file.txt can't be read"),
     (["eval", "first", "--device", "tpu"], "device was 'tpu'"),
     (["train", "no-such-file.txt"], "no-such-file.txt can't be read"),
@@ -236,15 +236,15 @@ MISTAKES = [
     (["explain", "attention", "first", "--feature", "capitals"], "--feature is for the view unit. Leave it out."),
     (["runserver"], "COMMAND was 'runserver'; did you mean serve? See"),
     (["resume", "first"], "COMMAND was 'resume'; did you mean train --resume? See"),
-    (["train", "--resume", "nobody"], "There is no run named nobody"),
+    (["train", "--resume", "absent"], "There is no run named absent"),
     (["train", "--resume", "first"], "first has reached its last step, 20. Give a larger max_iters"),
     (["train", "--resume", "first", "--max-iters", "10"], "max_iters must be larger"),
     (["train", "--resume", "first", "--max-iters", "x"], "max_iters was 'x'"),
     (["train", "--resume", "first", "--max-iters", "30", "--budget", "1m"], "either a budget or max_iters, not both"),
     (["train", "--resume", "first", "--n-layer", "2"], "you can change only --max-iters or --budget"),
     (["train", "FILE", "--resume", "first"], "you can change only --max-iters or --budget"),
-    (["train", "--resume", "nobody", "--name", "second"], "you can change only --max-iters or --budget"),
-    (["train", "--resume", "nobody", "--preset", "laptop"], "you can change only --max-iters or --budget"),
+    (["train", "--resume", "absent", "--name", "second"], "you can change only --max-iters or --budget"),
+    (["train", "--resume", "absent", "--preset", "laptop"], "you can change only --max-iters or --budget"),
     (["train", "--resume", "", "--max-iters", "1"], "'' can't be used as a name"),
     (["ladder", "FILE", "--device", "cuda:99"], "device was 'cuda:99'"),
     (["ladder", "FILE", "--stage", "19"], "stage was 19; it must be a whole number from 1 to 18"),
@@ -633,7 +633,7 @@ def test_output_that_cannot_be_written_is_one_line(first, capfd, arguments):
 
 def test_an_error_stays_one_if_neither_it_nor_the_output_can_be_written(first):
     with unread() as stream, contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
-        assert main(["sample", "nobody"]) == 2
+        assert main(["sample", "absent"]) == 2
 
 
 @pytest.mark.slow
@@ -681,7 +681,7 @@ def test_without_streams_everything_works(file):
     with no_streams():
         assert main(["train", str(file), "--name", "daemon", *TWENTY]) == 0
         assert main(["runs"]) == 0
-        assert main(["sample", "nobody"]) == 2
+        assert main(["sample", "absent"]) == 2
     assert Run("daemon").status().state == "finished"
 
 
@@ -690,7 +690,7 @@ def test_without_streams_everything_works(file):
 def test_a_process_without_streams_works(first):
     closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
     assert subprocess.run([*closed, *command("eval", "first")], cwd=ROOT).returncode == 0
-    assert subprocess.run([*closed, *command("sample", "nobody")], cwd=ROOT).returncode == 2
+    assert subprocess.run([*closed, *command("sample", "absent")], cwd=ROOT).returncode == 2
 
 
 def test_a_budget_of_0_is_none(file, capfd):

@@ -583,7 +583,7 @@ def test_the_command_writes_the_page(tmp_path, capsys):
     for wrong, said in [
         (["told"], "Choose an output: --html FILE, --code FILE, --gif FILE or --text FILE."),
         (["told", "--int8"], "--int8 makes a web page smaller. Add --html FILE."),
-        (["nobody", "--html", str(path)], "There is no run named nobody"),
+        (["absent", "--html", str(path)], "There is no run named absent"),
         (["told", "--html", str(tmp_path)], f"Couldn't write {tmp_path}: "),
         (["told", "--html", str(tmp_path / "no" / "x.html")], "x.html: No such file"),
     ]:

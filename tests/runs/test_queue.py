@@ -81,7 +81,7 @@ def files() -> list[str]:
 
 def test_an_empty_queue(home):
     assert queue.waiting() == queue.running() == []
-    assert queue.drop("nobody") is False
+    assert queue.drop("absent") is False
     assert not (home / "checkpoints").exists()
 
 

@@ -159,10 +159,10 @@ def test_runs_are_listed_the_newest_first(home):
 
 
 def test_there_is_no_such_run(home):
-    run = Run("nobody")
+    run = Run("absent")
     assert not run.exists()
     for ask in (run.settings, run.status, run.delete, lambda: run.change(train={})):
-        with pytest.raises(NanoGPTError, match="There is no run named nobody"):
+        with pytest.raises(NanoGPTError, match="There is no run named absent"):
             ask()
     assert list(home.iterdir()) == []
 

@@ -64,7 +64,7 @@ def test_what_gradio_cannot_use_is_said_before_it_is_imported(home, monkeypatch,
 
 def test_a_limit_of_zero_is_said_before_the_server_starts(home, monkeypatch, capsys):
     monkeypatch.setenv("NANOGPT_EXPIRE_HOURS", "0")
-    monkeypatch.setattr(address, "check", lambda *_: pytest.fail("it goes on"))
+    monkeypatch.setattr(address, "check", lambda *_: pytest.fail("it starts"))
     assert main(["serve"]) == 2
     said = capsys.readouterr().err
     assert said == "nanogpt: NANOGPT_EXPIRE_HOURS was '0'; it must be a whole number of hours, at least 1.\n"

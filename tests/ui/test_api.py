@@ -194,7 +194,7 @@ def test_sample_fits_the_prompt_and_keeps_to_its_settings(client, trained):
 # --- errors --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["nobody", "../one", "", "One"])
+@pytest.mark.parametrize("name", ["absent", "../one", "", "One"])
 def test_a_run_that_is_not_there(client, name):
     for endpoint in ("/run_status", "/stop_training", "/sample"):
         assert refused(client, endpoint, name=name).startswith(
@@ -252,7 +252,7 @@ def raw(url, endpoint, *data) -> str:
 def test_a_raw_call_may_leave_out_what_has_a_default(url, client, tiny_text):
     assert '"name": "pasted text"' in raw(url, "add_corpus", tiny_text + "1")
     assert '"name": "Pasted text"' in raw(url, "add_corpus", tiny_text + "2", None)
-    assert "There is no run named nobody" in raw(url, "sample", "nobody")
+    assert "There is no run named absent" in raw(url, "sample", "absent")
     for endpoint, missing in (("add_corpus", "text"), ("sample", "name"), ("start_training", "corpus_id")):
         assert f"The call has no value for '{missing}'. Add it to the data." in raw(url, endpoint)
 

@@ -525,7 +525,7 @@ def test_columns_that_are_followed_listen_to_the_window_once(alone):
         draw(page, columns=columns(*names), follow=True)
         assert page.evaluate("listens") == 4
     page.evaluate("document.body.replaceChildren()")
-    mount(page, "side_by_side", "in_view")  # which begins to count anew
+    mount(page, "side_by_side", "in_view")  # which counts from 0 again
     draw(page, columns=columns("a", "b"), follow=True)
     assert page.evaluate("listens") == 0
 
@@ -604,7 +604,7 @@ def test_what_you_do_before_attention_has_answered_counts(alone):
     assert (chosen(), place()) == (["Head 2"], 0)
     heads.press("ArrowDown")
     assert asked() == ["0.head.3", 0]
-    attend(page, 0, tokens="mil")  # another text begins anew
+    attend(page, 0, tokens="mil")  # another text begins at its start
     assert (chosen(), place()) == (["Head 0"], 2)
 
 

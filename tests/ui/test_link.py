@@ -118,10 +118,10 @@ def test_wrong_settings_are_a_sentence_and_change_nothing(home, asked, sentence)
 
 
 def test_a_text_or_a_run_that_cannot_be_had(home, tiny_text):
-    found = link.read(dict(text="../../etc", run="nobody", preset="quick"))
+    found = link.read(dict(text="../../etc", run="absent", preset="quick"))
     assert (found.text, found.run) == (None, None)
     assert "a link can name python-reference" in " ".join(found.said)
-    assert "There is no run named nobody here." in found.said
+    assert "There is no run named absent here." in found.said
     assert found.settings["preset"] == "quick"
     assert "'../x' can't be used as a name" in link.read(dict(run="../x")).said[0]
     prepare.new_run("one", corpus.add(tiny_text), "quick", **SMALL)
